@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 
+import streetgauge
 from streetgauge.errors import InputError, closest, summary
 
 
@@ -44,3 +48,17 @@ def test_another_programs_message_ends_with_a_sentence_or_after_a_word(
     message: object, limit: int, expected: str
 ) -> None:
     assert summary(message, limit) == expected
+
+
+def test_every_error_of_the_input_names_a_next_step() -> None:
+    without = []
+    for path in sorted(Path(streetgauge.__file__).parent.rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "InputError":
+                continue
+            given = [*call.args, *(each.value for each in call.keywords)]
+            if any(isinstance(each, ast.Starred) for each in given):
+                continue  # reason and step come together
+            if len(given) < 3 or (isinstance(given[2], ast.Constant) and not given[2].value):
+                without.append(f"{path.name}:{call.lineno}")
+    assert not without

@@ -95,7 +95,7 @@ def test_a_pattern_gives_rows_by_location_and_view(images: Path) -> None:
     ("names", "pattern", "reason"),
     [
         ((), None, "the folder is empty"),
-        (("a.mp4", "b.mp4", "c.txt"), None, r"no image in it, but 2 \.mp4 files; extract images"),
+        (("a.mp4", "b.mp4", "c.txt"), None, r"no image in it, but 2 videos; extract images"),
         (("x.jpg",), "{location_id}_{view}.jpg", "no file fits"),
     ],
 )

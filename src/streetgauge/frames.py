@@ -148,8 +148,10 @@ def _without_images(folder: Path, pattern: str | None, others: Counter[str]) -> 
     if not others:
         return InputError(folder, "the folder is empty", "name a folder with images")
     kind, count = others.most_common(1)[0]
+    videos = sum(number for each, number in others.items() if _VIDEO.fullmatch(each))
     if _VIDEO.fullmatch(kind):
-        return InputError(folder, f"there is no image in it, but {count:,} {kind} files", _FRAMES)
+        found = "a video" if videos == 1 else f"{videos:,} videos"
+        return InputError(folder, f"there is no image in it, but {found}", _FRAMES)
     if pattern is not None and _IMAGE.fullmatch(kind):
         return InputError(folder, f"no file fits {pattern!r}", "correct the pattern, or omit it")
     reason = f"there is no image in it, but {count:,} {kind or 'other'} files"
@@ -410,7 +412,8 @@ def _scale(values: pd.Series, classes: Sequence[Any] | None) -> list[Any]:
         scale = list(range(int(known.min()), int(known.max()) + 1)) if len(known) else []
     if not 2 <= len(scale) <= _MOST_CLASSES:
         step = f"give 2 to {_MOST_CLASSES} classes"
-        raise InputError("y", f"it has {len(scale)} classes", step)
+        found = "one class" if len(scale) == 1 else f"{len(scale)} classes"
+        raise InputError("y", f"it has {found}", step)
     return scale
 
 

@@ -314,7 +314,7 @@ def test_features_that_are_no_numbers_are_named(
         ({}, {"sample_weight": -np.ones(240)}, "[Nn]egative"),
         ({"n_views": 0}, {}, "n_views=0 is not a number of views"),
         ({"validation": 1.5}, {}, "validation=1.5 is not a share"),
-        ({"epochs": 0}, {}, "epochs=0 cannot be used: .*greater than or equal to 1"),
+        ({"epochs": 0}, {}, "epochs=0 cannot be used; it should be greater than or equal to 1"),
         ({"network": "resnet"}, {}, "network='resnet' cannot be used"),
         ({"head": "binomal"}, {}, "head='binomal' cannot be used"),
         ({"device": "abacus"}, {}, "device='abacus' cannot be used"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pydantic import BaseModel
 
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, summary
 from streetgauge.io.files import read_table, write_json
 from streetgauge.io.formats import ANALYSIS_VERSION, METRICS_VERSION, metrics_fault, read_object
 from streetgauge.settings import EvaluationSettings, FoldSettings
@@ -342,7 +342,7 @@ class ComparedStudy:
         except FileNotFoundError:
             raise self._undone(files.areas, "it is not there") from None
         except (OSError, InputError) as error:
-            raise self._undone(files.areas, f"it cannot be read ({error})") from None
+            raise self._undone(files.areas, f"it cannot be read ({summary(error)})") from None
         missing = [column for column in COLUMNS if column not in frame]
         if missing:
             raise self._undone(files.areas, f"it has no column {missing[0]!r}")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from streetgauge.errors import InputError, closest
+from streetgauge.errors import InputError, closest, summary
 from streetgauge.evaluation.aggregate import aggregate, cut, refuse_probabilities
 from streetgauge.evaluation.baselines import CONSTANT, BaselinePrediction, Baselines
 from streetgauge.evaluation.comparison import draw_metrics
@@ -435,7 +435,7 @@ def read_oracle(path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     except (pa.ArrowException, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = summary(error)
         raise InputError(path, f"this is not a table: {reason}", "give Parquet or CSV") from None
     require_columns(frame, {"location_id": "location_id"}, path)
     return frame.astype({"location_id": "str"})

@@ -30,6 +30,7 @@ from streetgauge.errors import InputError, closest, summary
 from streetgauge.features.backbones import Backbone
 from streetgauge.io.files import digest, external_data, sha256_of
 from streetgauge.io.hub import import_hub
+from streetgauge.settings import broken_rule
 
 
 def does_not_import(subject: str, module: str, package: str, error: Exception) -> InputError:
@@ -418,7 +419,7 @@ def read_rule(file: Path) -> OnnxRule:
     except ValidationError as error:
         detail = error.errors()[0]
         key = ".".join(map(str, detail["loc"]))
-        raise InputError(f"{toml}: {key}", detail["msg"].lower(), "correct it") from None
+        raise InputError(f"{toml}: {key}", *broken_rule(detail)) from None
 
 
 FAMILIES = {family.name: family for family in (Timm(), OpenClip(), Onnx())}

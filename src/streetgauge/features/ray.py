@@ -54,6 +54,7 @@ Versions = dict[str, str | None]
 # cores for a moment.
 CHUNK = 128
 # Images that one thread of such an actor computes at a time.
+STATUS = "inspect the cluster with `ray status`"
 PART = 2 * PASS
 # Chunks that one task decodes, at most: what is decoded again when a machine dies.
 TASK = 8
@@ -139,7 +140,7 @@ class ClusterExtractor(Extractor):
         waiting[pending] = True
         fruitless = 0
         while left := int(np.count_nonzero(waiting)):
-            failure = InputError(store.path, "no machine of the cluster computes anything")
+            failure = InputError(store.path, "no machine of the cluster computes anything", STATUS)
             try:
                 machines = self._machines(job.device)  # some may have come and gone
                 part = np.flatnonzero(waiting)[:ROUND]
@@ -212,7 +213,7 @@ def _failure(error: BaseException, subject: object) -> tuple[InputError, bool]:
     names = {type(cause).__name__ for cause in causes}
     lines = str(causes[-1]).strip().splitlines() or [""]
     reason = f"the cluster failed: {type(causes[-1]).__name__} {lines[0]}"
-    step = "inspect the cluster with `ray status`"
+    step = STATUS
     if "OutOfMemoryError" in names:
         reason, step = "a machine of the cluster ran out of memory", "use fewer decoders or actors"
     elif names & {"OutOfDiskError", "ObjectStoreFullError"}:
@@ -221,7 +222,8 @@ def _failure(error: BaseException, subject: object) -> tuple[InputError, bool]:
     elif "ExecutionTimeoutError" in names:
         reason = "nothing happened for a while"
     elif names & {"RayDataUserCodeException", "UserCodeException"}:
-        return InputError(subject, f"a worker failed: {lines[-1]}"), True
+        step = "fix that, and run again: it goes on from what is done"
+        return InputError(subject, f"a worker failed: {summary(lines[-1])}", step), True
     return InputError(subject, reason, step), False
 
 

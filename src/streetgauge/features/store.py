@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, closest
 from streetgauge.features.backbones import Backbone
 from streetgauge.features.preprocess import exact_json, transform_json
 from streetgauge.features.store_file import (
@@ -201,7 +201,8 @@ class FeatureStore:
             raise InputError(path, "a location has no id", "give each location one")
         refuse_repeated(pd.Index(ids), path, "location", step="give each location once")
         if unknown := sorted(set(attributes) - set(TEXTS)):
-            raise InputError(path, f"no store has attribute {unknown[0]!r}")
+            reason = f"a store has no attribute {unknown[0]!r}"
+            raise InputError(path, reason, closest(unknown[0], TEXTS, limit=len(TEXTS)))
         with ExitStack() as held:
             own = held.enter_context(WriteLock(path)) if lock is None else None
             with atomic_path(path) as temporary:

@@ -547,7 +547,8 @@ def _read_needed(
         pd.errors.ParserWarning,
     ) as error:
         reason = f"it cannot be read as a table: {summary(error)}"
-        raise InputError(file, reason) from None
+        step = "give CSV or Parquet with as many cells in each row as in the header"
+        raise InputError(file, reason, step) from None
 
 
 def _parquet_header(file: Path) -> list[str]:

@@ -237,7 +237,8 @@ def _inside(where: str, cells: dict[str, str]) -> str:
         try:
             require_url(path)
         except ValueError as error:
-            raise InputError(where, str(error)) from None
+            reason, _, step = str(error).partition("; ")
+            raise InputError(where, reason, step) from None
         return path
     inside = os.path.normpath(slashed(path))
     drive = re.match("[A-Za-z]:", inside)

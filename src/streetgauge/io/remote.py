@@ -67,9 +67,9 @@ def require_url(url: str) -> None:
         raise ValueError("it holds a name or password; put those into the environment")
     # A library makes a host of what az:// names, so that nothing may end that host early.
     if store and not scheme.startswith("http") and not re.fullmatch(r"[\w.:-]+", store):
-        raise ValueError(f"{store!r} is no name of a bucket or container")
+        raise ValueError(f"{store!r} is no name of a bucket or container; fix it")
     if not rest.strip("/"):
-        raise ValueError(f"{url} names no file or folder")
+        raise ValueError(f"{url} names no file or folder; add one")
 
 
 def join(url: str, name: str) -> str:
@@ -194,7 +194,9 @@ def local_copy(url: str) -> Iterator[Path]:
         except FileNotFoundError:
             raise InputError(url, "there is no such file", "check the address") from None
         except OSError as error:
-            raise InputError(url, f"it cannot be read: {error}", "check the address") from None
+            raise InputError(
+                url, f"it cannot be read: {summary(error)}", "check the address"
+            ) from None
         yield copy
 
 
@@ -222,7 +224,9 @@ def _listing(url: str) -> tuple[tuple[str, str, str], ...]:
         with _as_os_error():
             found: dict[str, dict[str, Any]] = filesystem.find(path, detail=True)
     except OSError as error:
-        raise InputError(url, f"it cannot be listed: {error}", "check the address") from None
+        raise InputError(
+            url, f"it cannot be listed: {summary(error)}", "check the address"
+        ) from None
     if not found:
         raise _why_nothing(url, filesystem, path)
     root = path.rstrip("/")
@@ -275,7 +279,8 @@ def _filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     try:
         require_url(url)
     except ValueError as error:
-        raise InputError("a URL", str(error)) from None
+        reason, _, step = str(error).partition("; ")
+        raise InputError("a URL", reason, step) from None
     try:
         from fsspec.core import url_to_fs
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, summary
 
 _FORMATS = "GeoPackage, GeoJSON, ESRI shapefile, FlatGeobuf or GeoParquet"
 
@@ -88,7 +88,7 @@ def open_vector(path: Path, member: str | None = None) -> Iterator[str]:
         driver = driver_of(_start(real, member))
         is_linked = driver == "GeoJSON" and _has_linked_system(real, member)
     except (*_UNPACKING, RuntimeError) as error:  # RuntimeError: it is encrypted
-        raise InputError(path, f"it cannot be read ({error})", "fetch it again") from None
+        raise InputError(path, f"it cannot be read ({summary(error)})", "fetch it again") from None
     if driver is None:
         raise _is_none(path)
     if is_linked:

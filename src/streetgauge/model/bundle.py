@@ -657,7 +657,7 @@ def _read_model(
         tensors = load_file(file)
     except SafetensorError as error:
         raise InputError(
-            file, f"this is not a safetensors file: {error}", "copy the bundle again"
+            file, f"this is not a safetensors file: {summary(error)}", "copy the bundle again"
         ) from None
     _refuse_absurd(file, tensors)
     parts = _parts(description)

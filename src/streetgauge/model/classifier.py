@@ -30,7 +30,7 @@ from streetgauge.model.model import Predictions
 from streetgauge.model.reading import BLOCK
 from streetgauge.model.training_data import TrainingData
 from streetgauge.seeds import derive_seed, seed_of
-from streetgauge.settings import TrainSettings
+from streetgauge.settings import TrainSettings, broken_rule
 from streetgauge.splits.folds import Split, validation_part
 
 _DEFAULTS = TrainSettings()
@@ -561,4 +561,5 @@ def _value_errors() -> Iterator[None]:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{name}={first['input']!r} cannot be used: {first['msg']}") from None
+        _, rule = broken_rule(first)
+        raise ValueError(f"{name}={first['input']!r} cannot be used; {rule}.") from None

@@ -27,7 +27,7 @@ from scipy.stats import kendalltau
 from torch import Tensor
 
 from streetgauge.devices import choose_device, choose_precision, keep_freed_memory
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, summary
 from streetgauge.io.files import atomic_path
 from streetgauge.model.model import outputs_of, scores_of
 from streetgauge.model.network import Mixup, Network
@@ -100,7 +100,7 @@ class Checkpoint:
         except (OSError, SafetensorError) as error:
             raise InputError(
                 self.path,
-                f"the checkpoint cannot be written: {error}",
+                f"the checkpoint cannot be written: {summary(error)}",
                 "free some disk space and run again: it goes on from the last checkpoint",
             ) from None
         self.written = time.monotonic()

@@ -280,7 +280,8 @@ class TrainingData:
                 raise InputError(name, f"shape {found} does not fit the others", f"give {expected}")
         length = len(self.features)
         if n and (row.min() < 0 or row.max() >= length):
-            raise InputError("rows", f"a row is not one of the {length:,} of the features")
+            reason = f"a row is not one of the {length:,} of the features"
+            raise InputError("rows", reason, f"give 0 to {length - 1:,}")
         order = np.argsort(ids, kind="stable")
         refuse_repeated(pd.Index(ids), "locations", "location")
         blind = np.flatnonzero(~present[row].any(axis=1))

@@ -93,7 +93,11 @@ def make_gallery(study: Study, table: pd.DataFrame, progress: Progress) -> Galle
             )
         gallery = _gallery(study, table, progress)
         if not gallery.outcomes and not gallery.areas:
-            raise InputError("images", "none that may be shown can be read")
+            raise InputError(
+                "images",
+                "none that may be shown can be read",
+                "check that they are still where `features` read them",
+            )
         return gallery
     except InputError as error:
         if settings.report.images is True:

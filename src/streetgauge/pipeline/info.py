@@ -141,7 +141,7 @@ def outcomes_info(path: Path) -> list[dict[str, Any]]:
             )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            path, f"this is not a table of outcomes: {error}", "make it again with --force"
+            path, f"this is not a table of outcomes: {summary(error)}", "make it again with --force"
         ) from None
     return result
 
@@ -216,7 +216,7 @@ def _bundle_info(directory: Path) -> dict[str, Any]:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
             file,
-            f"this does not describe a bundle ({type(error).__name__}: {error})",
+            f"this does not describe a bundle ({type(error).__name__}: {summary(error)})",
             "export the bundle again",
         ) from None
     state = "as described" if whole else "missing, or not those that bundle.json describes"

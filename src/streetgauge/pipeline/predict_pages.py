@@ -14,7 +14,7 @@ from streetgauge.io.files import write_text
 from streetgauge.locations import read_areas
 from streetgauge.model.card import held_out_rows, held_out_sentence
 from streetgauge.report import PredictedCity, render_predicted, render_predicted_map
-from streetgauge.settings import AreaSettings
+from streetgauge.settings import AreaSettings, broken_rule
 
 if TYPE_CHECKING:
     from streetgauge.model import Bundle
@@ -37,8 +37,7 @@ def boundary_settings(file: Path, code: str = "area", name: str | None = None) -
     try:
         return AreaSettings(file=file, code=code, name=name)
     except ValidationError as error:
-        reason = str(error.errors()[0]["msg"])
-        raise InputError("--code, --name", reason, "name columns of the boundaries") from None
+        raise InputError("--code, --name", *broken_rule(error.errors()[0])) from None
 
 
 def areas_of_city(codes: Sequence[str], boundaries: AreaSettings | None) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from streetgauge.settings.areas import (
     PointLocations,
     TableLocations,
 )
-from streetgauge.settings.base import Device, Url
+from streetgauge.settings.base import Device, Url, broken_rule
 from streetgauge.settings.evaluation import EvaluationSettings, PopulationSettings, ReportSettings
 from streetgauge.settings.features import (
     ClusterSettings,
@@ -87,6 +87,7 @@ __all__ = [
     "Url",
     "WeightSettings",
     "Device",
+    "broken_rule",
     "input_files",
     "read_settings",
 ]

@@ -56,7 +56,7 @@ class AreaSettings(Settings):
         named = [key for key, value in given.items() if value is not None]
         named += ["columns"] if self.columns else []
         if self.file is None and named:
-            yield f"'{named[0]}' goes with 'file', and there is none"
+            yield f"'{named[0]}' goes with 'file', and there is none; add it"
         if self.file is not None and self.code is None and named:
             yield f"'{named[0]}' needs 'code', the column with the area's code"
 

@@ -44,6 +44,16 @@ Positive = Annotated[float, Strict(), Field(gt=0)]
 Share = Annotated[float, Strict(), Field(gt=0, lt=1)]
 
 
+def broken_rule(detail: ErrorDetails) -> tuple[str, str]:
+    """Give the reason and the next step of an error that pydantic or a validator of ours raised."""
+    if detail["type"] == "value_error":  # one of ours, which names the next step itself
+        reason, _, step = str(detail.get("ctx", {}).get("error", detail["msg"])).partition("; ")
+        return reason, step
+    what, should, rule = detail["msg"].partition(" should ")
+    reason = f"{detail['input']!r} is not allowed"
+    return reason, f"it should {rule}" if should else what[:1].lower() + what[1:]
+
+
 class Url(str):
     """The address of remote files; stays as it is written where paths become absolute."""
 

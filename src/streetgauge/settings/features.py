@@ -182,12 +182,12 @@ class TableFeatures(Settings):
         if by_key + by_position + (self.area is not None) != 1:
             yield "give either 'location_id' or both 'lat' and 'lon', or 'area'"
         if self.view is not None and not by_key:
-            yield "'view' goes with 'location_id'"
+            yield "'view' goes with 'location_id'; add it"
 
     @rule
     def _columns_differ(self) -> Iterator[str]:
         if len(set(self.columns)) < len(self.columns):
-            yield "a column is named more than once"
+            yield "a column is named more than once; name each once"
 
 
 class RasterFeatures(Settings):
@@ -214,7 +214,7 @@ class RasterFeatures(Settings):
     @rule
     def _bands_differ(self) -> Iterator[str]:
         if self.bands is not None and len(set(self.bands)) < len(self.bands):
-            yield "a band is named more than once"
+            yield "a band is named more than once; name each once"
 
 
 class SimulatedFeatures(Settings):

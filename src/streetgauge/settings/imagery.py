@@ -93,13 +93,13 @@ class ViewSettings(Settings):
     @rule
     def _views_differ(self) -> Iterator[str]:
         if len(set(self.views)) < len(self.views):
-            yield "a view is named more than once"
+            yield "a view is named more than once; name each once"
 
     @rule
     def _views_have_headings_of_their_own(self) -> Iterator[str]:
         if self.headings is not None:
             if len(set(self.headings)) < len(self.headings):
-                yield "two views have the same heading"
+                yield "two views have the same heading; give each its own"
             if len(self.headings) != len(self.views):
                 yield (
                     f"{len(self.headings)} headings for {len(self.views)} views; give each its own"
@@ -159,9 +159,9 @@ class ImagerySettings(ViewSettings):
             whole = self.panoramas or len(self.views) == 1
             for part in ("{location_id}", "{view}"):
                 if part not in self.pattern and not (whole and part == "{view}"):
-                    yield f"pattern {self.pattern!r} lacks {part}"
+                    yield f"pattern {self.pattern!r} lacks {part}; add it"
             if self.panoramas and "{view}" in self.pattern:
-                yield f"pattern {self.pattern!r} has {{view}}, but a panorama holds every view"
+                yield f"pattern {self.pattern!r} has {{view}}, but a panorama holds all; remove it"
 
 
 _NO_TOKEN = (
@@ -226,7 +226,7 @@ class OpenImagery(ViewSettings):
     @rule
     def _dates_are_in_order(self) -> Iterator[str]:
         if self.oldest is not None and self.newest is not None and self.oldest > self.newest:
-            yield f"oldest = {self.oldest} is after newest = {self.newest}"
+            yield f"oldest = {self.oldest} is after newest = {self.newest}; swap them"
 
 
 class MapillaryImagery(OpenImagery):

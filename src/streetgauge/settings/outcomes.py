@@ -122,7 +122,7 @@ class CensusOutcome(_Outcome):
             if own != (False, False, True):
                 yield f"{self.measure!r} goes with 'direction': no age is worse as such"
         elif self.measure is not None and any(own):
-            yield "'measure' already has numerator, denominator and direction"
+            yield "'measure' already has numerator, denominator and direction; remove them"
 
     @rule
     def _no_published_deciles(self) -> Iterator[str]:

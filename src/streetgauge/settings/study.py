@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from streetgauge.errors import InputError, closest
 from streetgauge.settings.areas import AreaSettings, DirectoryLocations, LocationSettings
-from streetgauge.settings.base import Name, Settings, Text, rule
+from streetgauge.settings.base import Name, Settings, Text, broken_rule, rule
 from streetgauge.settings.evaluation import EvaluationSettings, ReportSettings
 from streetgauge.settings.features import ConceptSettings, FeatureSettings, ImageFeatures
 from streetgauge.settings.imagery import ImagerySettings, ImagerySource
@@ -188,9 +188,9 @@ class StudySettings(Settings):
         for outcome, earlier in self.evaluation.previous.items():
             for name in dict.fromkeys((outcome, earlier)):
                 if name not in self.outcomes:
-                    yield f"evaluation.previous names {name!r}, not an outcome of the study"
+                    yield f"evaluation.previous names {name!r}, which is no outcome; remove it"
             if outcome == earlier:
-                yield f"evaluation.previous makes {outcome!r} its own earlier release"
+                yield f"evaluation.previous makes {outcome!r} its own earlier release; name another"
 
     @rule
     def _published_deciles_make_the_classes(self) -> Iterator[str]:
@@ -216,7 +216,7 @@ class StudySettings(Settings):
         if self.report.images is not True:
             return
         if self.imagery is None:
-            yield "report.images = true, but the study has no [imagery]"
+            yield "report.images = true, but the study has no [imagery]; add it"
         elif isinstance(self.imagery, ImagerySettings) and self.image_rights["licence"] is None:
             yield (
                 "report.images = true, but imagery.licence does not name what allows showing them; "
@@ -406,8 +406,6 @@ def _explain(detail: ErrorDetails, key: str, around: _Schema, inner: _Schema) ->
     if kind == "missing":
         what = inner.get("description") or " or ".join(map(repr, inner.get("enum", [])))
         return "this key is missing", f"add it: {what or 'it has no default'}"
-    if kind == "value_error":
-        return str(context.get("error", detail["msg"])), ""
     if kind == "literal_error":
         return f"{given!r} is not allowed", f"use {context['expected']}"
     if kind == "union_tag_invalid":
@@ -416,8 +414,7 @@ def _explain(detail: ErrorDetails, key: str, around: _Schema, inner: _Schema) ->
     if kind == "union_tag_not_found":
         tags = ", ".join(map(repr, inner.get("discriminator", {}).get("mapping", {})))
         return "the key 'source' is missing", f"use one of {tags}"
-    message = detail["msg"][0].lower() + detail["msg"][1:]
-    return f"{given!r} does not fit: {message}", ""
+    return broken_rule(detail)
 
 
 _Schema = dict[str, Any]

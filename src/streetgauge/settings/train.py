@@ -112,7 +112,7 @@ class FoldSettings(Settings):
         if self.unit == "location" and (
             self.buffer or self.scheme in ("blocks", "leave-one-group-out", "by-class")
         ):
-            yield 'unit = "location" splits areas: it goes with no spatial scheme'
+            yield 'unit = "location" splits areas, so it goes with no spatial scheme; remove one'
         if self.buffer and self.scheme in _NOT_BOTH:
             yield "'buffer' needs a scheme that both trains and tests"
         if self.file is not None and self.scheme != "k-fold":
@@ -121,7 +121,10 @@ class FoldSettings(Settings):
     @rule
     def _other_block_has_other_folds(self) -> Iterator[str]:
         if self.other_block is not None and self.other_kind != "spatial":
-            yield "'other_block' is the block size next to random folds, which this study lacks"
+            yield (
+                "'other_block' is the block size next to random folds, which this study "
+                "lacks; remove it"
+            )
 
     @property
     def kind(self) -> FoldKind:

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from streetgauge.errors import InputError, closest
+from streetgauge.errors import InputError, closest, summary
 from streetgauge.io.tables import refuse_repeated
 from streetgauge.settings import FoldSettings
 from streetgauge.splits.blocks import column_by_location, to_metres
@@ -307,6 +307,6 @@ def _read_parquet(file: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(file)
     except (pa.ArrowException, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = summary(error)
         step = "give folds.parquet or splits.parquet of a study"
         raise InputError(file, f"it cannot be read as Parquet ({reason})", step) from None

@@ -184,7 +184,7 @@ def _prepare(
             array[name] = np.asarray(values, np.float64 if numbers else object)
             if len(array[name]) != n:
                 reason = f"its length {len(array[name])} does not fit the others: {n}"
-                raise InputError(name, reason)
+                raise InputError(name, reason, "give one for each location")
     location, known = pd.factorize(array.get("location_ids", np.arange(n)), sort=True)
     if len(known) < n:
         refuse_repeated(pd.Index(known[location]), "folds", "location")

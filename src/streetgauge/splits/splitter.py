@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from streetgauge.errors import InputError
 from streetgauge.seeds import seed_of
-from streetgauge.settings import FoldSettings
+from streetgauge.settings import FoldSettings, broken_rule
 from streetgauge.splits.folds import Rows, Split
 from streetgauge.splits.schemes import LocationColumns, make_splits
 
@@ -177,7 +177,7 @@ class AreaSplit(BaseCrossValidator):  # type: ignore[misc]
         except ValidationError as error:
             first = error.errors()[0]
             subject = ".".join(["AreaSplit", *map(str, first["loc"])])
-            refused = InputError(subject, first["msg"].removeprefix("Value error, "))
+            refused = InputError(subject, *broken_rule(first))
         raise ValueError(str(refused))
 
     def _require_what_the_scheme_needs(self, y: ArrayLike | None, groups: ArrayLike | None) -> None:

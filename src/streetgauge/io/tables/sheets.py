@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from streetgauge.errors import InputError, closest
+from streetgauge.errors import InputError, closest, summary
 from streetgauge.io.tables.cells import require_columns
 from streetgauge.io.tables.raw import (
     DAMAGED,
@@ -352,7 +352,9 @@ def _read_layers(path: Path) -> list[Sheet]:
                 for layer in layers
             ]
     except (DataSourceError, DataLayerError, ValueError) as error:  # ValueError: no UTF-8
-        raise InputError(path, f"the file cannot be read ({error})", "fetch it again") from None
+        raise InputError(
+            path, f"the file cannot be read ({summary(error)})", "fetch it again"
+        ) from None
     return [_typed_sheet(path, *each) for each in zip(layers, frames, strict=True)]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from streetgauge.errors import InputError
+from streetgauge.errors import InputError, summary
 from streetgauge.io.tables.raw import UNPACKING, ZIP, starts
 
 # What stands in a cell whose formula was never worked out, as programs write that only compute.
@@ -131,5 +131,7 @@ def _unreadable(path: Path, error: Exception) -> InputError:
         reason = "the file is cut off, or this is not a workbook that can be read"
         return InputError(path, reason, "fetch it again, or save it as .xlsx or .csv")
     return InputError(
-        path, f"this is not a workbook that can be read ({error})", "save it as .xlsx or .csv"
+        path,
+        f"this is not a workbook that can be read ({summary(error)})",
+        "save it as .xlsx or .csv",
     )
