@@ -41,7 +41,10 @@ def write_settings_table(file: Path) -> None:
     """Write one table of keys, defaults and meanings for each section of study.toml."""
     schema = StudySettings.model_json_schema()
     top = {key: about for key, about in schema["properties"].items() if _is_plain(about)}
-    parts = ["# Keys\n\n## The top of the file\n", *_table(top, schema.get("required", []))]
+    parts = [
+        "# All keys of study.toml\n\n## The top of the file\n",
+        *_table(top, schema.get("required", [])),
+    ]
     for name, title in SECTIONS.items():
         section = schema["$defs"][name]
         parts += [f"\n## {title}\n", *_table(section["properties"], section.get("required", []))]
