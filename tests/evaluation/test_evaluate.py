@@ -89,7 +89,7 @@ def test_it_is_json_with_everything_that_was_promised():
     )
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert (found["format_version"], found["classes"], found["folds"]) == (2, 10, 5)
-    assert found["scheme"]["description"] == "areas held out at random in 5 folds"
+    assert found["scheme"]["description"] == "5-fold cross-validation by area"
     assert set(found["outcomes"]) == {"income", "crime"}
     account = found["outcomes"]["income"]
     assert account["n_areas"] == 400

@@ -56,7 +56,7 @@ def test_both_kinds_of_folds_are_trained_tested_stored_and_reported(run: Run, sh
 
     metrics = figures(short)
     assert metrics["kind"] == "random"
-    assert "square blocks of" in metrics["other_folds"]["scheme"]["description"]
+    assert "spatial block cross-validation" in metrics["other_folds"]["scheme"]["description"]
     assert "headline" not in metrics["other_folds"]
     for name, cells in metrics["headline"].items():
         assert list(cells) == ["random", "spatial"]
@@ -69,9 +69,9 @@ def test_both_kinds_of_folds_are_trained_tested_stored_and_reported(run: Run, sh
             assert abs(account["shuffled"]["spearman"]) < 2 * account["shuffled"]["chance"]
     assert "random folds" in out
     assert "spatial folds" in out
-    assert "also held out in square blocks" in err
+    assert "also spatial folds (blocks of " in err
     report = (short / "report.html").read_text(encoding="utf-8")
-    assert "square blocks of" in report
+    assert "spatial block cross-validation (" in report
     assert run("run", short)[2].count("up to date") >= 6
 
 

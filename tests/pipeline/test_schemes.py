@@ -74,18 +74,23 @@ def test_a_network_is_tested_by_every_scheme_and_the_report_says_how(
     run: Run, study: Callable[..., Path]
 ) -> None:
     for name, folds, words, areas in (
-        ("k", "k = 3", "areas held out at random in 3 folds", 36),
+        ("k", "k = 3", "3-fold cross-validation by area", 36),
         (
             "blocks",
             'scheme = "blocks"\nblock = 1000.0\nk = 3',
-            "square blocks of 1,000 m",
+            "spatial block cross-validation (1 km, ",
             36,
         ),
-        ("ward", 'k = 3\nunit = "ward"', "whole units (ward) held out at random in 3 folds", 36),
-        ("group", 'scheme = "leave-one-group-out"\ngroup = "ward"', "each ward held out in", 36),
-        ("buffer", "k = 3\nbuffer = 100.0", "nothing within 100 m of them trained on", 36),
-        ("size", "k = 3\ntrain_size = 0.5", "trained on 0.5 of the other areas", 36),
-        ("tvt", 'scheme = "train-validation-test"', "20% of the areas held out at random", 7),
+        ("ward", 'k = 3\nunit = "ward"', "3-fold cross-validation by ward", 36),
+        (
+            "group",
+            'scheme = "leave-one-group-out"\ngroup = "ward"',
+            "leave-one-ward-out cross-validation",
+            36,
+        ),
+        ("buffer", "k = 3\nbuffer = 100.0", "with a buffer of 100 m", 36),
+        ("size", "k = 3\ntrain_size = 0.5", "trained on 50% of the other areas", 36),
+        ("tvt", 'scheme = "train-validation-test"', "one random test set (20%, by area)", 7),
         ("class", 'scheme = "by-class"\noutcome = "income"\nclasses = [1, 10]', "1 and 10 of", 8),
     ):
         other = name in ("ward", "buffer")

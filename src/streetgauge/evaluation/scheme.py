@@ -69,9 +69,10 @@ def describe_scheme(
         own["file"] = settings.file.name
     words = _in_words(name, settings, parts, known_areas, tested)
     if settings.buffer and parts:
-        words += f", and nothing within {settings.buffer:,g} m of them trained on"
+        words += f" with a buffer of {_distance(settings.buffer)}"
     if settings.train_size < 1 and parts:
-        words += f"; trained on {settings.train_size:.3g} of the other {settings.train_size_unit}"
+        share = f"{100 * settings.train_size:.3g}%"
+        words += f", trained on {share} of the other {settings.train_size_unit}"
     cautions = [CAUTION] if split_areas else []
     if known_areas:
         cautions.append(KNOWN.format(known=known_areas, tested=tested))
@@ -96,28 +97,31 @@ def _in_words(
 ) -> str:
     if not parts:
         return "nothing tested"
-    whole = {"area": "areas", "location": "single locations"}.get(
-        settings.unit, f"whole units ({settings.unit})"
-    )
-    folds = f"in {parts} folds" if parts > 1 else "once"
-    if name == "blocks":
-        also = "" if settings.unit == "area" else f", which split no {settings.unit},"
-        return f"square blocks of {settings.block:,g} m{also} held out at random {folds}"
+    folds = f"{parts} folds" if parts > 1 else "one fold"
+    if name == "blocks" and settings.block is not None:
+        whole = "" if settings.unit == "area" else f", each {settings.unit} in one block"
+        return f"spatial block cross-validation ({_distance(settings.block)}, {folds}{whole})"
     if name == "leave-one-group-out":
-        return f"each {settings.group} held out in turn ({parts} of them)"
+        return f"leave-one-{settings.group}-out cross-validation ({folds})"
     if name in ("train-validation-test", "train-test"):
-        return f"{100 * settings.test:.3g}% of the {whole} held out at random, once"
+        share = f"{100 * settings.test:.3g}%"
+        return f"one random test set ({share}, by {settings.unit})"
     if name == "by-class":
         of = " and ".join(map(str, settings.classes))
-        return f"areas in class {of} of {settings.outcome} held out, once"
+        return f"one test set, the areas in class {of} of {settings.outcome}"
     if name == "test-only":
         if known_areas is None:
             return "all areas tested with a model that does not state which areas it was trained on"
         whom = f"{known_areas:,} of these {tested:,}" if known_areas else "none of them"
         return f"all areas tested with a model that was trained on {whom}"
-    if name == "stored" and settings.file is not None:
-        return f"{whole} held out as {settings.file.name} has it, {folds}"
-    return f"{whole} held out at random {folds}"
+    folded = f"{parts}-fold cross-validation" if parts > 1 else "one fold of cross-validation"
+    source = "" if settings.file is None else f", with the folds of {settings.file.name}"
+    return f"{folded} by {settings.unit}{source}"
+
+
+def _distance(metres: float) -> str:
+    """Write a distance in km, or in metres where it is shorter."""
+    return f"{metres:g} m" if metres < 1000 else f"{metres / 1000:g} km"
 
 
 def training_areas(splits: pd.DataFrame, deciles: pd.DataFrame) -> pd.DataFrame:

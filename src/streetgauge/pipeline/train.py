@@ -23,7 +23,7 @@ from streetgauge.model.training_data import (
     study_splits,
 )
 from streetgauge.progress import Progress
-from streetgauge.settings import FoldSettings
+from streetgauge.settings import FOLD_KINDS, FoldSettings
 from streetgauge.skips import AllExcludedError, describe_skips
 from streetgauge.splits import (
     Split,
@@ -275,8 +275,8 @@ def _train_other_folds(
         return ()
     files.areas.unlink(missing_ok=True)  # of these folds or, where they changed, of others
     frame = _cross_validated(work, splits, folds, files)
-    how = "at random" if folds.block is None else f"in square blocks of {folds.block:,g} m"
-    return (f"also held out {how}: {_tested(frame)}",)
+    blocks = "" if folds.block is None else f" (blocks of {folds.block:,g} m)"
+    return (f"also {FOLD_KINDS[folds.kind]}{blocks}: {_tested(frame)}",)
 
 
 def _source(study: Study, store: FeatureStore | JointStore) -> dict[str, Any]:

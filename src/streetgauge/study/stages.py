@@ -155,7 +155,7 @@ STAGES = (
     ),
     Stage(
         "areas",
-        8,
+        9,
         ("areas", "locations", "folds", "evaluation", "deciles", "seed"),
         lambda s: (
             *(s.predictions, s.folds, s.splits, s.locations, s.outcomes, s.area_features),

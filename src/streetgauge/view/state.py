@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-TITLES = {"random": "Areas held out at random", "spatial": "Areas held out in whole neighbourhoods"}
+TITLES = {"random": "Cross-validation by area", "spatial": "Spatial block cross-validation"}
 MEASURES = ("train_loss", "validation_loss", "validation_mae", "validation_tau")
 
 
