@@ -131,8 +131,8 @@ def test_as_many_areas_are_predicted_in_each_decile_of_the_nation_as_are_in_it(
 @pytest.mark.parametrize(
     ("section", "reason"),
     [
-        ("classes = 1", "deciles.classes: 1 does not fit"),
-        ("classes = 21", "deciles.classes: 21 does not fit"),
+        ("classes = 1", "deciles.classes: 1 is not allowed"),
+        ("classes = 21", "deciles.classes: 21 is not allowed"),
         ('within = "country"', "deciles.within: 'country' "),
         ("klasses = 5", "deciles.klasses: this key is not known; did you mean 'classes'"),
         ('weights = { file = "x.csv", area = "a" }', "deciles.weights.population: this key is"),

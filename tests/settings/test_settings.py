@@ -62,9 +62,9 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         ('"higher-is-better"', '"up"', ["'up' is not allowed", "'higher-is-worse'"]),
         ('source = "points"', 'source = "point"', ["locations: source = 'point'", "'points'"]),
         ('source = "points"', "", ["locations: the key 'source' is missing", "'directory'"]),
-        ('name = "Test"', "name = 7", ["name: 7 does not fit", "string"]),
-        ('name = "Test"', 'name = "T"\nseed = "1"', ["seed: '1' does not fit", "integer"]),
-        ('name = "Test"', 'name = "T"\nseed = true', ["seed: True does not fit"]),
+        ('name = "Test"', "name = 7", ["name: 7 is not allowed", "string"]),
+        ('name = "Test"', 'name = "T"\nseed = "1"', ["seed: '1' is not allowed", "integer"]),
+        ('name = "Test"', 'name = "T"\nseed = true', ["seed: True is not allowed"]),
         ('name = "Test"', "name = ", ["not TOML", "line 2"]),
         ("[outcomes.income]", '[outcomes."a/b"]', ["outcomes.a/b"]),
         ('location_id = "place"', "", ["features: give either 'location_id' or both"]),
@@ -226,9 +226,9 @@ classes = [1]
         assert sum(part in each for each in rules) == 1
     # What reads a wrong key waits for it; the other rules do not.
     wrong, *rules = found(folds.replace('"folds.parquet"', "5"))
-    assert "folds.file: 5 does not fit" in wrong
+    assert "folds.file: 5 is not allowed" in wrong
     assert len(rules) == 4
     assert not any("'file' has" in each for each in rules)
     wrong, *rules = found('[folds]\nk = "3"\nbuffer = 50.0\nscheme = "train-only"\n')
-    assert "folds.k: '3' does not fit" in wrong
+    assert "folds.k: '3' is not allowed" in wrong
     assert rules == ["'buffer' needs a scheme that both trains and tests."]
