@@ -12,7 +12,7 @@ from streetgauge.settings import FoldSettings
 
 LABELS = {"a": "Apples", "b": "Berries"}
 SCHEME = describe_scheme(FoldSettings(), 5)
-BLOCKS = {"description": "square blocks of 500 m held out at random in 5 folds", "split_areas": 0}
+BLOCKS = {"description": "spatial block cross-validation (500 m, 5 folds)", "split_areas": 0}
 
 
 def account(**more):
@@ -114,7 +114,7 @@ def test_leakage_is_what_spatial_folds_lose_whichever_are_the_studys_own(kind):
     text = said(scheme=scheme, kind=kind, second=other, **own)
     assert "rises by up to 0.50 deciles (Apples: 1.50 at random, 2.00 there)" in text
     assert "Berries" not in text
-    assert "square blocks of 500 m" in text
+    assert "With spatial block cross-validation (500 m, 5 folds), the mean" in text
     assert "Knowing the neighbours" not in said(kind="random", second=near, **near)
     assert "Knowing the neighbours" not in said(kind="random", second=near, **far)
 

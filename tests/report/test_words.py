@@ -135,7 +135,7 @@ def caveats(*arguments, **more):
 def test_random_area_folds_always_carry_their_caveat():
     text = caveats({"a": account()})
     assert "flatters every method" in text
-    assert "Areas held out at random in 5 folds, so most of an area’s neighbours" in text
+    assert "5-fold cross-validation by area: most of an area’s neighbours" in text
     for other in ("few areas", "no prediction", "locations", "excluded"):
         assert other not in text
 
@@ -186,7 +186,7 @@ def test_areas_with_few_locations_are_counted():
 
 def both(**accounts):
     own = {"outcomes": accounts, "classes": 10, "neighbours": 5, "kind": "random"}
-    held = {"description": "square blocks of 500 m held out at random in 5 folds"}
+    held = {"description": "spatial block cross-validation (500 m, 5 folds)"}
     return own | {"other_folds": {"kind": "spatial", "outcomes": accounts, "scheme": held}}
 
 
@@ -194,7 +194,7 @@ def test_it_says_for_how_many_outcomes_the_other_folds_agree():
     labels = {"a": "Income", "b": "Crime"}
     clear, unclear = account(), account(low=-0.2)
     found = words.other_summary(labels, both(a=clear, b=unclear))
-    assert found.startswith("With square blocks of 500 m held out at random in 5 folds, they do so")
+    assert found.startswith("With spatial block cross-validation (500 m, 5 folds), they do so")
     assert "for the same 1 of 2. In that test" in found
     fewer = both(a=clear, b=clear) | {"other_folds": both(a=clear, b=unclear)["other_folds"]}
     assert "for 1 of 2 (Income)" in words.other_summary(labels, fewer)

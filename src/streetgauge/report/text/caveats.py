@@ -253,7 +253,7 @@ def held_out(scheme: Mapping[str, Any]) -> str:
     if name == "stored":
         neighbours = "the training set may lie next door"
     return (
-        f"{words}, so {neighbours}. Areas near each other resemble each other: this flatters every "
+        f"{words}: {neighbours}. Areas near each other resemble each other: this flatters every "
         "method, the nearest-areas baseline too. Expect less in a city that the networks have not "
         "seen."
     )

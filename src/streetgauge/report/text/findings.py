@@ -83,7 +83,7 @@ def other_summary(labels: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
         return ""
     more = [labels[name] for name, word in verdicts.items() if word == "more"]
     many, how = len(verdicts), str(metrics["other_folds"]["scheme"]["description"])
-    held = f"With {how}" if how.startswith(("square", "areas")) else f"With areas tested so: {how}"
+    held = f"With {how}"
     if many == 1:
         text = f"{held}, they {'do' if more else 'do not clearly do'} so"
     else:
